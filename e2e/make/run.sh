@@ -73,7 +73,13 @@ need_for_cluster() {
     return 1
 }
 
-lab() { cargo run --locked --package lyceum-lab -- "$@"; }
+# Every build of one profile names the whole workspace: with one package alone Cargo would pick other
+# features for what they share, and compile that again.
+build() { cargo build --locked --quiet --workspace --bins; }
+
+binaries() { printf '%s/debug' "${CARGO_TARGET_DIR:-target}"; }
+
+lab() { "$(binaries)/lab" "$@"; }
 
 # The first helm of: $LYCEUM_HELM, the PATH, the lab's own copy.
 find_helm() {
@@ -110,8 +116,12 @@ check_scripts() {
 
 # All but the scenarios themselves, which need a cluster.
 unit_tests() {
-    cargo test --locked --quiet --workspace --exclude lyceum-scenarios
-    cargo test --locked --quiet --package lyceum-scenarios --lib --bins
+    local suite suites=(--lib --bins)
+    for suite in */tests/*.rs */*/tests/*.rs; do
+        suite=$(basename "$suite" .rs)
+        [[ $suite == scenarios || $suite == main ]] || suites+=(--test "$suite")
+    done
+    cargo test --locked --quiet --workspace "${suites[@]}"
 }
 
 check_dependencies() {
@@ -128,7 +138,8 @@ check() {
     step 'format' cargo fmt --all --check
     step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
     step 'unit tests' unit_tests
-    step 'generated files are in date' cargo run --locked --quiet --package lyceum-crds --bin crdgen -- --check
+    step 'binaries' build
+    step 'generated files are in date' "$(binaries)/crdgen" --check --root .
     step 'scripts' check_scripts
     if export_helm; then
         step 'charts' e2e/make/charts.sh
@@ -144,6 +155,7 @@ check() {
 
 up() {
     need_for_cluster
+    step 'binaries' build
     if [[ -n ${LYCEUM_KUBECONFIG:-} ]]; then
         step "lyceum and one CourseShard on the cluster of $LYCEUM_KUBECONFIG" \
             lab install --kubeconfig "$LYCEUM_KUBECONFIG" ${LYCEUM_REGISTRY:+--registry "$LYCEUM_REGISTRY"}
@@ -158,6 +170,7 @@ up() {
 
 down() {
     need cargo
+    step 'binaries' build
     step 'the lab, and all that it made' lab down
 }
 
@@ -166,12 +179,12 @@ down() {
 scenarios() {
     local log
     log=$(mktemp)
-    LYCEUM_PROOF=$1 cargo test --locked --package lyceum-scenarios --test scenarios 2>&1 | tee "$log"
+    LYCEUM_PROOF=$1 cargo test --locked --workspace --test scenarios 2>&1 | tee "$log"
     partial=$(grep '^PARTIAL: ' "$log" | tail -n 1 || true)
     rm -f "$log"
 }
 
-bench() { cargo run --locked --package lyceum-scenarios --bin bench -- "$@"; }
+bench() { "$(binaries)/bench" "$@"; }
 
 run_test() {
     need_for_cluster
@@ -215,7 +228,7 @@ case $TARGET in
 up | down | check | proof) "$TARGET" ;;
 test) run_test ;;
 bench) run_bench ;;
-crds) need cargo && step 'the CRDs, into the chart and crds/yaml' cargo run --locked --package lyceum-crds --bin crdgen ;;
+crds) need cargo && step 'binaries' build && step 'the CRDs, into the chart and crds/yaml' "$(binaries)/crdgen" --root . ;;
 *)
     printf 'no target %s: see make help\n' "$TARGET" >&2
     exit 2

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `--check` writes nothing and fails when a file is out of date. DIR is the top of
-//! the repository, by default the one this crate is in.
+//! the repository, by default the one this crate is in (by cargo) or the current one.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,10 +98,15 @@ fn chart_template(yaml: &str) -> Result<String, String> {
 }
 
 fn default_root() -> Result<PathBuf, String> {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    manifest
-        .and_then(|manifest| manifest.parent().map(Path::to_path_buf))
-        .ok_or_else(|| "not run by cargo: say where the repository is with --root DIR".into())
+    // Cargo says where this crate is; run by itself, it is asked for in the top directory.
+    let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .filter(|manifest| manifest.ends_with("crds"))
+        .and_then(|manifest| manifest.parent().map(Path::to_path_buf));
+    let here = PathBuf::from(".");
+    by_cargo
+        .or_else(|| here.join("crds/Cargo.toml").is_file().then_some(here))
+        .ok_or_else(|| "not in the top directory of the repository: say where it is with --root DIR".into())
 }
 
 fn write(path: &Path, content: &str) -> Result<(), String> {

@@ -38,9 +38,15 @@ pub struct CourseShardController {
     setup: Setup,
     canaries: Canaries,
     metrics: FormationMetrics,
-    formations: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Held>>>>,
-    api_servers: tokio::sync::Mutex<Option<(Instant, Vec<(IpAddr, u16)>)>>,
+    formations: Mutex<HashMap<Key, SharedHeld>>,
+    api_servers: tokio::sync::Mutex<Option<(Instant, ApiServers)>>,
 }
+
+/// Where the Kubernetes API listens, past its Service.
+type ApiServers = Vec<(IpAddr, u16)>;
+
+/// Locked for the length of a reconciliation.
+type SharedHeld = Arc<tokio::sync::Mutex<Held>>;
 
 /// What is kept in memory of one object; all of it can be found out again.
 #[derive(Default)]
@@ -83,7 +89,7 @@ impl CourseShardController {
     }
 
     /// Addresses behind the Service `kubernetes`, in a stable order.
-    async fn api_servers(&self, fx: &Effects) -> Result<Vec<(IpAddr, u16)>, Error> {
+    async fn api_servers(&self, fx: &Effects) -> Result<ApiServers, Error> {
         let mut known = self.api_servers.lock().await;
         if let Some((at, servers)) = known.as_ref()
             && at.elapsed() < API_SERVERS_FOR
@@ -101,13 +107,13 @@ impl CourseShardController {
         Ok(servers)
     }
 
-    fn held(&self, key: &Key) -> Arc<tokio::sync::Mutex<Held>> {
+    fn held(&self, key: &Key) -> SharedHeld {
         let mut formations = self.formations.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(formations.entry(key.clone()).or_default())
     }
 }
 
-fn addresses(slice: &EndpointSlice) -> Vec<(IpAddr, u16)> {
+fn addresses(slice: &EndpointSlice) -> ApiServers {
     let ports = || slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok());
     slice
         .endpoints

@@ -14,6 +14,7 @@ use crate::runtime::Key;
 pub(super) struct FormationMetrics {
     lag: IntGaugeVec,
     ready: IntGaugeVec,
+    certificate: IntGaugeVec,
 }
 
 impl FormationMetrics {
@@ -28,9 +29,17 @@ impl FormationMetrics {
             Opts::new("lyceum_courseshard_ready", "1 while the condition Ready is True, else 0."),
             &["namespace", "name"],
         )?;
+        let certificate = IntGaugeVec::new(
+            Opts::new(
+                "lyceum_courseshard_certificate_end_seconds",
+                "When the server certificate ends, in Unix time.",
+            ),
+            &["namespace", "name"],
+        )?;
+        registry.register(Box::new(certificate.clone()))?;
         registry.register(Box::new(lag.clone()))?;
         registry.register(Box::new(ready.clone()))?;
-        Ok(Self { lag, ready })
+        Ok(Self { lag, ready, certificate })
     }
 
     /// Takes over what was observed and is reported.
@@ -39,6 +48,9 @@ impl FormationMetrics {
         let ready =
             conditions::find(&status.conditions, READY).is_some_and(|condition| condition.status == "True");
         self.ready.with_label_values(&labels).set(ready.into());
+        if let Some(end) = observed.secrets.values().find_map(|secret| secret.not_after) {
+            self.certificate.with_label_values(&labels).set(end.as_second());
+        }
         for pod in observed.pods.iter().filter(|pod| pod.component == Component::Database) {
             let position = |member: &MemberSeen| member.position;
             let primary = observed
@@ -57,7 +69,8 @@ impl FormationMetrics {
 
     /// Drops the series of an object that is gone.
     pub(super) fn forget(&self, key: &Key) {
-        // Either may never have been there.
+        // Any of them may never have been there.
+        self.certificate.remove_label_values(&[key.namespace.as_str(), key.name.as_str()]).ok();
         self.ready.remove_label_values(&[key.namespace.as_str(), key.name.as_str()]).ok();
         for family in prometheus::core::Collector::collect(&self.lag) {
             for metric in family.get_metric() {

@@ -23,7 +23,7 @@ use super::{
         DatabaseSeen, JobSeen, JobState, MemberSeen, Named, Observed, PatroniSeen, PodSeen, SecretSeen,
     },
     render::{EPOCH_LABEL, INTENT_LABEL, TEMPLATE_ANNOTATION, login_roles},
-    secrets::HOSTS_ANNOTATION,
+    secrets::NOT_AFTER_ANNOTATION,
     waiting,
 };
 use crate::runtime::{Caches, EffectError, Effects, Key};
@@ -174,7 +174,10 @@ fn secrets(names: &Names, caches: &Caches) -> BTreeMap<String, SecretSeen> {
         let formation = secret.labels().get(LABEL_FORMATION).filter(|_| ours).cloned();
         Some((
             name,
-            SecretSeen { formation, hosts_hash: secret.annotations().get(HOSTS_ANNOTATION).cloned() },
+            SecretSeen {
+                formation,
+                not_after: secret.annotations().get(NOT_AFTER_ANNOTATION).and_then(|at| at.parse().ok()),
+            },
         ))
     });
     found.collect()

@@ -91,8 +91,8 @@ pub struct PatroniSeen {
 pub struct SecretSeen {
     /// Formation it belongs to by its label; `None` if it isn't ours at all.
     pub formation: Option<String>,
-    /// Names in the certificate, of the Secret that holds one.
-    pub hosts_hash: Option<String>,
+    /// When the certificate in it ends, of the Secret that holds one.
+    pub not_after: Option<Timestamp>,
 }
 
 /// One migrator Job.

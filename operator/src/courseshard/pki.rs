@@ -15,6 +15,9 @@ use time::OffsetDateTime;
 pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Life of the server certificate.
 pub const SERVER_LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+/// A server certificate with less than this left of its life is replaced. Pods take the new
+/// one up when they are next started, for which there is then the better part of a year.
+pub const RENEW_BELOW: Duration = Duration::from_secs(SERVER_LIFE.as_secs() / 3);
 /// Certificates start this long ago, so that a pod whose clock is behind accepts them.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 

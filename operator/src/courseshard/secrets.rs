@@ -5,6 +5,8 @@ use rand::{Rng, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 
 /// Annotation on the Secret of the server certificate: hash of the names in it.
 pub(super) const HOSTS_ANNOTATION: &str = "lyceum.dev/certificate-hosts";
+/// Annotation on the same: when it ends, as RFC 3339.
+pub(super) const NOT_AFTER_ANNOTATION: &str = "lyceum.dev/certificate-not-after";
 
 /// 32 characters out of 62: 190 bits. Letters and digits only, so that a password
 /// needs no quoting in `pgpass`, `userlist.txt`, a URI or a shell.

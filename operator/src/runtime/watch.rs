@@ -224,14 +224,14 @@ mod tests {
     async fn nothing_is_synced_until_every_kind_is_listed_in_every_namespace() {
         let watches = watches(2);
         assert!(!watches.are_synced());
-        let (mut pods, mut jobs) = (watches.watch("Pod"), watches.watch("Job"));
-        for (watch, scope) in [(&mut pods, 0), (&mut pods, 1), (&mut jobs, 1), (&mut jobs, 1)] {
-            watch.listed(scope);
+        let mut kinds = [watches.watch("Pod"), watches.watch("Job")];
+        for (kind, scope) in [(0, 0), (0, 1), (1, 1), (1, 1)] {
+            kinds[kind].listed(scope);
             assert!(!watches.are_synced());
         }
-        jobs.listed(0);
+        kinds[1].listed(0);
         watches.synced().await;
-        jobs.listed(0);
+        kinds[1].listed(0);
         assert!(watches.are_synced());
     }
 

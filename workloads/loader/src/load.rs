@@ -45,10 +45,11 @@ pub(crate) enum LoadError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Pooler(#[from] ProbeError),
-    #[error("the database refused: {0}")]
+    #[error("the database refused: {}", pg::words(.0))]
     Database(#[from] sqlx::Error),
     #[error(
-        "nothing could be loaded for {0} s, last because of: {1}; check the CourseShard's conditions and run again: it goes on where it stopped"
+        "nothing could be loaded for {0} s, last because of: {problem}; check the CourseShard's conditions and run again: it goes on where it stopped",
+        problem = pg::words(.1)
     )]
     Away(u64, sqlx::Error),
     #[error(
@@ -150,7 +151,7 @@ async fn run(loading: Arc<Loading>) -> Result<(), LoadError> {
                     if away > loading.patience {
                         return Err(LoadError::Away(away.as_secs(), error));
                     }
-                    warn!("batch {}/{} is tried again: {error}", key.replica, key.chunk);
+                    warn!("batch {}/{} is tried again: {}", key.replica, key.chunk, pg::words(&error));
                     BACKOFF.sleep(failures).await;
                 }
             }

@@ -75,9 +75,8 @@ async fn in_one_transaction(
     Ok(distributed)
 }
 
-/// The step is noted before and after each statement. After a kill in between, the statement runs
-/// again: such files hold only statements that may (`IF NOT EXISTS`), and an index that the first
-/// run left invalid was swept before.
+/// The step is noted before and after each statement. After a kill in between, an index that got
+/// done is found and not built again; one that did not was left invalid and swept.
 async fn step_by_step(
     connection: &mut PgConnection,
     migration: &Migration,
@@ -87,23 +86,41 @@ async fn step_by_step(
 ) -> Result<usize, MigrateError> {
     for (statement, step) in migration.statements.iter().zip(0..).skip(first) {
         version::swap(connection, version::half_done(migration, step)).await?;
-        db::run(connection, format!("SET ROLE {}", Role::Owner.name())).await.doing("become the owner")?;
-        run(connection, migration, statement, step).await?;
-        db::run(connection, "RESET ROLE").await.doing("become the superuser again")?;
+        // Not left to IF NOT EXISTS: with CONCURRENTLY, Citus marks an index that exists as invalid.
+        let done = match statement.index() {
+            Some(index) => sweep::exists(connection, &index).await?,
+            None => false,
+        };
+        if !done {
+            db::run(connection, format!("SET ROLE {}", Role::Owner.name()))
+                .await
+                .doing("become the owner")?;
+            run(connection, migration, statement, step).await?;
+            db::run(connection, "RESET ROLE").await.doing("become the superuser again")?;
+        }
         version::swap(connection, version::half_done(migration, step + 1)).await?;
     }
-    let built: Vec<_> = migration.statements.iter().filter_map(Statement::index).collect();
-    for left in sweep::find(connection, migration.version).await? {
-        if built.iter().any(|index| index.schema == left.schema && index.name == left.index) {
-            let index = format!("{}.{}", left.schema, left.name);
-            return Err(MigrateError::StillInvalid { index, node: left.node });
-        }
-    }
+    all_valid(connection, migration).await?;
     begin(connection, way).await?;
     grants::ensure(connection, migration.version).await?;
     version::swap(connection, version::raise(migration)).await?;
     end(connection, migration, way, started).await?;
     Ok(0)
+}
+
+/// Every index of the file is there and valid on every node.
+async fn all_valid(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
+    let invalid = sweep::find(connection, migration.version).await?;
+    for index in migration.statements.iter().filter_map(Statement::index) {
+        let found = invalid.iter().find(|left| left.schema == index.schema && left.index == index.name);
+        let node = match found {
+            Some(left) => left.node.clone(),
+            None if sweep::exists(connection, &index).await? => continue,
+            None => "coordinator".into(),
+        };
+        return Err(MigrateError::StillInvalid { index: format!("{}.{}", index.schema, index.name), node });
+    }
+    Ok(())
 }
 
 /// Begins a transaction as the owner of the schema.

@@ -2,9 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use lyceum_kit::pg::{Failure, classify, failure, wire::WireError};
+use lyceum_kit::pg::{Failure, classify, failure, wire::WireError, words};
 use lyceum_schema::migration::MigrationError;
 use serde::Serialize;
+use sqlx::postgres::PgDatabaseError;
 
 /// Why the migrator stopped. Every text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -58,24 +59,24 @@ pub(crate) enum MigrateError {
     )]
     WorkerGrants,
     #[error(
-        "another migrator holds the lock since before {waited} s: {holder}; wait for it, or end that session if nothing runs there"
+        "another session has held the migrators' lock for over {waited} s: {holder}; wait for it, or end it if nothing runs there"
     )]
     LockHeld { waited: u64, holder: String },
     #[error(
         "the version row changed under this migrator, which holds the lock; somebody edits it by hand: leave that and run again"
     )]
     LostRace,
-    #[error("version {version}, statement {} (line {line}: `{head}`): {source}", .step + 1)]
+    #[error("version {version}, statement {} (line {line}: `{head}`): {}", .step + 1, said(.source))]
     Statement { version: i32, step: usize, line: usize, head: String, source: sqlx::Error },
     #[error("version {version}: {source}")]
     Version { version: i32, source: Box<MigrateError> },
     #[error(
-        "{index} is invalid again right after it was built on {node}; look for duplicate keys or a full disk there"
+        "{index} is missing or invalid on {node} right after it was built; look for duplicate keys or a full disk there"
     )]
     StillInvalid { index: String, node: String },
     #[error("node {node} failed to {doing}: {problem}")]
     Node { node: String, doing: &'static str, problem: String },
-    #[error("could not {doing}: {source}")]
+    #[error("could not {doing}: {}", said(.source))]
     Sql { doing: &'static str, source: sqlx::Error },
     #[error("could not log in: {0}")]
     Wire(#[from] WireError),
@@ -138,6 +139,18 @@ impl MigrateError {
             _ => None,
         };
         Stopped { version, step, statement, sqlstate, sentence: self.to_string() }
+    }
+}
+
+/// What the server said, its detail included: which key is there twice, what depends on what.
+fn said(error: &sqlx::Error) -> String {
+    let detail = error
+        .as_database_error()
+        .and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
+        .and_then(|e| e.detail());
+    match detail {
+        Some(detail) => format!("{}: {detail}", words(error)),
+        None => words(error),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lyceum_kit::{
-    pg::{Ca, Settings, connect_direct, wire::WireError},
+    pg::{Ca, Settings, connect_direct, wire::WireError, words},
     pooler::{Peer, peer},
     secret::Secret,
 };
@@ -101,12 +101,12 @@ impl Access {
         }
         let mut connection = match connect_direct(&self.settings).await {
             Ok(connection) => connection,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(words(&error))),
         };
         match db::yes(&mut connection, "SELECT pg_is_in_recovery()").await {
             Ok(false) => Ok(Ok(connection)),
             Ok(true) => Ok(Err("the server is a standby".into())),
-            Err(error) => Ok(Err(error.to_string())),
+            Err(error) => Ok(Err(words(&error))),
         }
     }
 

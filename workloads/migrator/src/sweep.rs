@@ -5,7 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use lyceum_schema::{Migration, Role, migration, split::Statement, table};
+use lyceum_schema::{
+    Migration, Role, migration,
+    split::{Index, Statement},
+    table,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tracing::{info, warn};
@@ -13,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     cluster, db,
     error::{Doing, MigrateError},
+    version::Row,
 };
 
 /// An invalid index on one node.
@@ -88,13 +93,22 @@ fn without_shard<'a>(index: &'a str, table: &str) -> &'a str {
     shard.and_then(|shard| index.strip_suffix(shard)?.strip_suffix('_')).unwrap_or(index)
 }
 
-/// Drops every invalid index that nobody is building, and builds again those that a file up to
-/// `version` creates.
+/// Whether an index is there (which, after [`repair`], is to say valid on every node).
+pub(crate) async fn exists(connection: &mut PgConnection, index: &Index) -> Result<bool, MigrateError> {
+    let name = format!("{}.{}", db::identifier(&index.schema), db::identifier(&index.name));
+    let sql = format!("SELECT to_regclass({}) IS NOT NULL", db::literal(&name));
+    db::yes(connection, &sql).await.doing("look for an index")
+}
+
+/// Drops every invalid index that nobody is building, and builds again those that were done:
+/// by a version reached, or by a step of the version under way.
 pub(crate) async fn repair(
     connection: &mut PgConnection,
     files: &[Migration],
-    version: i32,
+    row: &Row,
 ) -> Result<(), MigrateError> {
+    let version = row.version;
+    let step = if row.dirty { row.step } else { 0 };
     let found = find(connection, version).await?;
     for building in found.iter().filter(|invalid| invalid.building) {
         warn!(
@@ -109,10 +123,9 @@ pub(crate) async fn repair(
         let on: Vec<_> = broken.iter().filter(|i| i.schema == schema && i.index == index).collect();
         info!("index {schema}.{index} is invalid in {} places; dropping it", on.len());
         drop_everywhere(connection, &schema, &index, &on).await?;
-        let applied = files.get(..usize::try_from(version + 1).unwrap_or(0)).unwrap_or_default();
-        if let Some((_, statement)) = migration::index(applied, &schema, &index) {
+        if let Some(statement) = migration::index(migration::done(files, version, step), &schema, &index) {
             info!("building index {schema}.{index} again");
-            as_owner(connection, beside_writes(&statement), "build an index again").await?;
+            as_owner(connection, beside_writes(statement), "build an index again").await?;
         }
     }
     let left = find(connection, version).await?;
@@ -178,7 +191,7 @@ async fn as_owner(
     Ok(())
 }
 
-/// The statement that builds an index, in the form that lets writes go on and may be repeated.
+/// The statement that builds an index, in the form that lets writes go on.
 fn beside_writes(statement: &Statement) -> String {
     let sql = &statement.sql;
     if statement.index().is_some_and(|index| index.concurrently) {
@@ -187,7 +200,7 @@ fn beside_writes(statement: &Statement) -> String {
     match sql.to_ascii_uppercase().find("INDEX") {
         Some(at) => {
             let (head, tail) = sql.split_at(at + "INDEX".len());
-            format!("{head} CONCURRENTLY IF NOT EXISTS{tail}")
+            format!("{head} CONCURRENTLY{tail}")
         }
         None => sql.clone(),
     }
@@ -213,15 +226,12 @@ mod tests {
     #[test]
     fn an_index_is_built_again_beside_running_writes() {
         let again = |sql: &str| beside_writes(&split(sql)[0]);
-        assert_eq!(
-            again("CREATE INDEX a ON s.t (x)"),
-            "CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON s.t (x)"
-        );
+        assert_eq!(again("CREATE INDEX a ON s.t (x)"), "CREATE INDEX CONCURRENTLY a ON s.t (x)");
         assert_eq!(
             again("CREATE UNIQUE INDEX a ON s.t (x)"),
-            "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS a ON s.t (x)"
+            "CREATE UNIQUE INDEX CONCURRENTLY a ON s.t (x)"
         );
-        let already = "CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON s.t (x)";
+        let already = "CREATE INDEX CONCURRENTLY a ON s.t (x)";
         assert_eq!(again(already), already);
     }
 

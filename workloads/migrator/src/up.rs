@@ -107,7 +107,7 @@ async fn locked(
         roles::ensure_on_workers(connection, &access.database).await?;
     }
     if let Some(row) = &row {
-        sweep::repair(connection, files, row.version).await?;
+        sweep::repair(connection, files, row).await?;
     }
     let way = Way {
         citus: args.citus,

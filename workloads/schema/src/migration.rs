@@ -3,7 +3,7 @@
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
-use crate::split::{Index, Statement, split};
+use crate::split::{Statement, split};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/citus");
 
@@ -68,11 +68,26 @@ pub fn migrations() -> Result<Vec<Migration>, MigrationError> {
     Ok(all)
 }
 
-/// Every index that the files create, with its statement. A later file wins.
-pub fn index(migrations: &[Migration], schema: &str, name: &str) -> Option<(Index, Statement)> {
-    migrations.iter().rev().flat_map(|migration| &migration.statements).find_map(|statement| {
-        let index = statement.index().filter(|index| index.schema == schema && index.name == name)?;
-        Some((index, statement.clone()))
+/// What has been run when `version` is reached and `step` statements of the next version are done.
+pub fn done(
+    migrations: &[Migration],
+    version: i32,
+    step: usize,
+) -> impl DoubleEndedIterator<Item = &Statement> {
+    migrations.iter().filter(move |migration| migration.version <= version + 1).flat_map(move |migration| {
+        let done = if migration.version <= version { migration.statements.len() } else { step };
+        migration.statements.iter().take(done)
+    })
+}
+
+/// The statement that creates an index; the last one if there are several.
+pub fn index<'a>(
+    mut statements: impl DoubleEndedIterator<Item = &'a Statement>,
+    schema: &str,
+    name: &str,
+) -> Option<&'a Statement> {
+    statements.rfind(|statement| {
+        statement.index().is_some_and(|index| index.schema == schema && index.name == name)
     })
 }
 
@@ -154,11 +169,18 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_found_by_its_name() {
+    fn an_index_is_found_by_its_name_once_it_is_made() {
         let all = migrations().unwrap();
-        let (index, statement) = index(&all, "teaching", "lessons_in_order").unwrap();
-        assert!(!index.concurrently);
-        assert!(statement.sql.starts_with("CREATE INDEX lessons_in_order ON teaching.lessons"));
-        assert_eq!(super::index(&all, "studying", "lessons_in_order"), None);
+        let find = |version, step, schema: &str, name: &str| {
+            index(done(&all, version, step), schema, name).map(|statement| statement.sql.clone())
+        };
+        let lessons = find(2, 0, "teaching", "lessons_in_order").unwrap();
+        assert!(lessons.starts_with("CREATE INDEX lessons_in_order ON teaching.lessons"), "{lessons}");
+        assert_eq!(find(1, 0, "teaching", "lessons_in_order"), None);
+        assert_eq!(find(7, 0, "studying", "lessons_in_order"), None);
+        // The second statement of a version of which one is done.
+        assert_eq!(find(6, 1, "teaching", "price_log_in_force"), None);
+        assert!(find(6, 1, "teaching", "course_roster_by_student").is_some());
+        assert!(find(6, 2, "teaching", "price_log_in_force").is_some());
     }
 }

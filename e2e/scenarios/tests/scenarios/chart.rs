@@ -28,14 +28,25 @@ const OPERATOR_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) async fn upgrade_restarts_no_database(stage: &Stage<'_>) -> Result<()> {
     let formation = stage.standing().await?;
     let before = pods(&formation).await?;
-    let image = render(&formation).await?.postgres_image;
+    let upgraded = upgrade(stage.cluster, &formation, &before).await;
 
+    // Whatever was found, the scenarios after this one need the images that are there.
+    let rollback = ["rollback", RELEASE, "--namespace", operator::NAMESPACE, "--wait", "--timeout", "3m"];
+    helm(stage.cluster, &rollback).await?;
+    upgraded?;
+    operator::wait_settled(stage.client(), OPERATOR_WITHIN).await?;
+    wait_update_available(&formation, false).await?;
+    formation.wait_ready(Duration::from_secs(60)).await?;
+    unchanged(&formation, &before, "the roll-back").await
+}
+
+async fn upgrade(cluster: &Cluster, formation: &Formation, before: &BTreeMap<String, String>) -> Result<()> {
+    let image = render(formation).await?.postgres_image;
     let chart = in_repository("charts/lyceum")?;
-    let chart = chart.to_string_lossy();
     let upgrade = [
         "upgrade",
         RELEASE,
-        chart.as_ref(),
+        &chart.to_string_lossy(),
         "--namespace",
         operator::NAMESPACE,
         "--reset-then-reuse-values",
@@ -45,22 +56,11 @@ pub(crate) async fn upgrade_restarts_no_database(stage: &Stage<'_>) -> Result<()
         "--timeout",
         "3m",
     ];
-    helm(stage.cluster, &upgrade).await?;
-    operator::wait_settled(stage.client(), OPERATOR_WITHIN).await?;
-    wait_update_available(&formation, true).await?;
-    ensure!(render(&formation).await?.postgres_image == image, "the pinned image moved by itself");
-    ensure!(pods(&formation).await? == before, "the upgrade replaced pods of the formation");
-
-    helm(
-        stage.cluster,
-        &["rollback", RELEASE, "--namespace", operator::NAMESPACE, "--wait", "--timeout", "3m"],
-    )
-    .await?;
-    operator::wait_settled(stage.client(), OPERATOR_WITHIN).await?;
-    wait_update_available(&formation, false).await?;
-    formation.wait_ready(Duration::from_secs(60)).await?;
-    ensure!(pods(&formation).await? == before, "the roll-back replaced pods of the formation");
-    Ok(())
+    helm(cluster, &upgrade).await?;
+    operator::wait_settled(&cluster.client, OPERATOR_WITHIN).await?;
+    wait_update_available(formation, true).await?;
+    ensure!(render(formation).await?.postgres_image == image, "the pinned image moved by itself");
+    unchanged(formation, before, "the upgrade").await
 }
 
 /// Uninstalling the chart leaves CRDs, CourseShards and running databases, and nothing stuck; installed
@@ -89,8 +89,7 @@ pub(crate) async fn uninstall_and_install_again(stage: &Stage<'_>) -> Result<()>
     outcome?;
     operator::wait_settled(stage.client(), OPERATOR_WITHIN).await?;
     formation.wait_ready(Duration::from_secs(90)).await?;
-    ensure!(pods(&formation).await? == before, "the new operator replaced pods of the formation");
-    Ok(())
+    unchanged(&formation, &before, "the new operator").await
 }
 
 async fn without_operator(
@@ -112,16 +111,21 @@ async fn without_operator(
         .number("SELECT count(*) FROM studying.enrollments")
         .await
         .context("the database must go on serving")?;
-    ensure!(pods(formation).await? == *before, "uninstall replaced pods of the formation");
-    Ok(())
+    unchanged(formation, before, "uninstall").await
 }
 
+/// UIDs of database and pooler pods by name, but for those on their way out already.
 async fn pods(formation: &Formation) -> Result<BTreeMap<String, String>> {
-    let mut uids = formation.database_pod_uids().await?;
-    for pod in formation.pods_of(Component::Pooler).await? {
-        uids.insert(pod.name_any(), pod.uid().unwrap_or_default());
-    }
-    Ok(uids)
+    let mut pods = formation.pods_of(Component::Database).await?;
+    pods.extend(formation.pods_of(Component::Pooler).await?);
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    Ok(pods.into_iter().map(|pod| (pod.name_any(), pod.uid().unwrap_or_default())).collect())
+}
+
+async fn unchanged(formation: &Formation, before: &BTreeMap<String, String>, what: &str) -> Result<()> {
+    let now = pods(formation).await?;
+    ensure!(now == *before, "{what} replaced pods: {before:?} before, {now:?} now");
+    Ok(())
 }
 
 async fn render(formation: &Formation) -> Result<lyceum_crds::course_shard::RenderStatus> {

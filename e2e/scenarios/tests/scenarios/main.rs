@@ -151,6 +151,10 @@ async fn play(scenario: &Scenario, cluster: &Cluster) -> Result<()> {
         Ok(outcome) => outcome,
         Err(_) => Err(anyhow!("not done after {} s", limit.as_secs())),
     };
+    if let Err(error) = &outcome {
+        // Here too, not only in the summary: what follows explains it.
+        progress::say(format!("FAILED: {error:#}"));
+    }
     let struck = stage.strike(outcome.is_err()).await;
     outcome.and(struck)
 }

@@ -26,12 +26,14 @@ pub(crate) async fn only_clients_get_through(stage: &Stage<'_>) -> Result<()> {
     let script = knock(&formation);
     let client = BTreeMap::from([(CLIENT_OF.to_owned(), formation.name().to_owned())]);
 
-    let allowed = look(stage, &formation, "client", &image, &script, client).await?;
+    let (allowed, denied) = tokio::try_join!(
+        look(stage, &formation, "client", &image, &script, client),
+        look(stage, &formation, "stranger", &image, &script, BTreeMap::new())
+    )?;
     ensure!(
         allowed == ["pooler open", "database open", "patroni closed"],
         "a pod with the label {CLIENT_OF} must reach pooler and database and not Patroni, but: {allowed:?}"
     );
-    let denied = look(stage, &formation, "stranger", &image, &script, BTreeMap::new()).await?;
     ensure!(
         denied == ["pooler closed", "database closed", "patroni closed"],
         "a pod without the label must reach nothing, but: {denied:?}"
@@ -51,7 +53,7 @@ fn knock(formation: &Formation) -> String {
     let database = formation.names.service_fqdn(&formation.names.primary_service(0));
     format!(
         "knock() {{ for try in 1 2 3; do \
-           timeout 4 bash -c \"exec 3<>/dev/tcp/$2/$3\" 2>/dev/null && {{ echo \"$1 open\"; return; }}; sleep 1; \
+           timeout 3 bash -c \"exec 3<>/dev/tcp/$2/$3\" 2>/dev/null && {{ echo \"$1 open\"; return; }}; sleep 1; \
          done; echo \"$1 closed\"; }}; \
          knock pooler {pooler} {POSTGRES_PORT}; \
          knock database {database} {POSTGRES_PORT}; \

@@ -27,7 +27,7 @@ pub(crate) async fn no_foreign_rows(stage: &Stage<'_>) -> Result<()> {
         report.executions, report.foreign, report.errors
     ));
     probe::judge(&report)?;
-    ensure!(report.executions == executions, "only {} executions were made", report.executions);
+    ensure!(report.executions >= executions, "only {} executions were made", report.executions);
 
     let control = probe::run(&settings, Plan { clients: CLIENTS, executions: 5_000, named: false }).await?;
     say(format!("control: {} of {} rows were foreign", control.foreign, control.executions));

@@ -85,15 +85,20 @@ pub(crate) async fn one_student_is_one_shard(stage: &Stage<'_>) -> Result<()> {
     ensure!(all == i64::from(shards), "a question to all shards has {all} tasks, not {shards}");
     session.close().await?;
 
+    // Replicas are in pg_dist_node too; the shards of a group are its primary's.
     let by_worker = formation
         .psql(
             0,
-            "SELECT count(*) FROM citus_shards WHERE table_name = 'studying.enrollments'::regclass \
-             GROUP BY nodename ORDER BY nodename",
+            "SELECT count(*) FROM citus_shards JOIN pg_dist_node USING (nodename, nodeport) \
+             WHERE table_name = 'studying.enrollments'::regclass AND noderole = 'primary' \
+             GROUP BY groupid ORDER BY groupid",
         )
         .await?;
     let half = (shards / 2).to_string();
-    ensure!(by_worker.lines().collect::<Vec<_>>() == [&half, &half], "shards by worker: {by_worker:?}");
+    ensure!(
+        by_worker.lines().collect::<Vec<_>>() == [&half, &half],
+        "shards by worker: {by_worker:?}, not {half} each"
+    );
     let status = formation.status().await?.shards.context("no shards in status")?;
     ensure!(
         status.by_worker.iter().map(|worker| worker.shards).collect::<Vec<_>>() == [48, 48],

@@ -30,6 +30,9 @@ use super::{
 };
 use crate::runtime::{Cache, Caches, Effects, Key, Propagation, effects::Kind};
 
+/// The API server's answer to a change that it does not allow.
+const UNPROCESSABLE: u16 = 422;
+
 /// What applying needs beside the plan.
 pub(super) struct Applier<'a> {
     /// The object planned for.
@@ -78,7 +81,7 @@ impl Applier<'_> {
         self.ensure_all(&caches.disruption_budgets, disruption_budgets).await?;
         self.ensure_all(&caches.config_maps, config_maps).await?;
         for set in statefulsets {
-            self.ensure(&caches.stateful_sets, set).await?;
+            self.ensure_set(set).await?;
         }
         self.ensure(&caches.deployments, pooler).await?;
         // StatefulSets are not among these: their end is the end of data, and asked for by name.
@@ -126,6 +129,29 @@ impl Applier<'_> {
         let applied = self.fx.apply(object).await?;
         self.memory.applied(object, applied.meta());
         Ok(())
+    }
+
+    /// [`Self::ensure`] for a StatefulSet, whose volume claim templates can't be changed: one
+    /// that differs in them is replaced without its pods, which the new one takes over.
+    async fn ensure_set(&mut self, set: &StatefulSet) -> Result<(), Error> {
+        let caches = self.caches;
+        match self.ensure(&caches.stateful_sets, set).await {
+            Err(Error::Effect(error)) if error.code() == Some(UNPROCESSABLE) => {
+                let (namespace, name) = (set.namespace().unwrap_or_default(), set.name_any());
+                let Some(there) = self.fx.get::<StatefulSet>(&namespace, &name).await? else {
+                    return Err(error.into());
+                };
+                if claims(&there) == claims(set) {
+                    return Err(error.into());
+                }
+                tracing::info!(name, "StatefulSet replaced, its pods kept: its volume claims changed");
+                let uid = there.uid().unwrap_or_default();
+                self.fx.delete::<StatefulSet>(&namespace, &name, &uid, Propagation::Orphan).await?;
+                // It goes once its pods are orphaned; the next attempt makes the new one.
+                Err(Error::Leftover { kind: "StatefulSet".into(), name })
+            }
+            result => result,
+        }
     }
 
     /// Whether an existing object is ours to change.
@@ -218,4 +244,17 @@ impl Applier<'_> {
         self.fx.apply_dynamic(&object, &resource).await?;
         Ok(())
     }
+}
+
+/// What a StatefulSet asks of its volumes, by claim: size and class.
+fn claims(set: &StatefulSet) -> Vec<(Option<String>, Option<String>, Option<String>)> {
+    let templates = set.spec.iter().flat_map(|spec| spec.volume_claim_templates.iter().flatten());
+    templates
+        .map(|claim| {
+            let spec = claim.spec.as_ref();
+            let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+            let size = requests.and_then(|requests| requests.get("storage")).map(|size| size.0.clone());
+            (claim.metadata.name.clone(), size, spec.and_then(|spec| spec.storage_class_name.clone()))
+        })
+        .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret as KubeSecret};
 use kube::{ResourceExt, core::ObjectMeta};
 use lyceum_crds::course_shard::names::{
@@ -17,7 +18,7 @@ use crate::{
         error::Error,
         pki::{self, Certified},
         render::{DesiredSecrets, SecretKind, auth_keys, login_roles},
-        secrets::{HOSTS_ANNOTATION, random},
+        secrets::{HOSTS_ANNOTATION, NOT_AFTER_ANNOTATION, random},
     },
     runtime::Created,
 };
@@ -32,12 +33,12 @@ type Data = BTreeMap<String, ByteString>;
 pub(super) async fn make(applier: &mut Applier<'_>, desired: &DesiredSecrets) -> Result<(), Error> {
     let names = Names::from(applier.shard);
     let hosts = hash(desired.hosts.join("\n").as_bytes());
-    let settled =
-        desired.all.iter().all(|(name, _)| {
-            applier.caches.secrets.get(names.namespace(), name).is_some_and(|seen| {
-                applier.memory.is_unchanged(&marker(&names, name, &hosts), &seen.metadata)
-            })
-        });
+    let settled = desired.all.iter().all(|(name, _)| {
+        applier.caches.secrets.get(names.namespace(), name).is_some_and(|seen| {
+            applier.memory.is_unchanged(&marker(&names, name, &hosts), &seen.metadata)
+                && !is_ending(seen.annotations().get(NOT_AFTER_ANNOTATION), Timestamp::now())
+        })
+    });
     if settled {
         return Ok(());
     }
@@ -46,7 +47,7 @@ pub(super) async fn make(applier: &mut Applier<'_>, desired: &DesiredSecrets) ->
     for (name, kind) in &desired.all {
         let secret = match kind {
             SecretKind::Ca => {
-                let secret = create(applier, &names, name, |id| new_authority(id)).await?;
+                let secret = create(applier, &names, name, new_authority).await?;
                 authority = Some(authority_of(&secret)?);
                 secret
             }
@@ -135,7 +136,8 @@ async fn server(
             .as_ref()
             .and_then(|data| data.get("ca.crt"))
             .is_some_and(|ca| ca.0 == authority.cert.as_bytes());
-        if whole && same_authority && annotation(HOSTS_ANNOTATION) == Some(hosts) {
+        let ending = is_ending(there.annotations().get(NOT_AFTER_ANNOTATION), Timestamp::now());
+        if whole && same_authority && !ending && annotation(HOSTS_ANNOTATION) == Some(hosts) {
             return Ok(there);
         }
     }
@@ -156,10 +158,23 @@ async fn server(
         [
             (HOSTS_ANNOTATION.to_owned(), hosts.to_owned()),
             (CONTENT_ANNOTATION.to_owned(), content_hash(secret.data.as_ref())),
+            (NOT_AFTER_ANNOTATION.to_owned(), not_after(Timestamp::now())),
         ]
         .into(),
     );
     Ok(applier.fx.apply(&secret).await?)
+}
+
+/// End of a server certificate made now.
+fn not_after(now: Timestamp) -> String {
+    now.checked_add(pki::SERVER_LIFE).unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Whether a certificate that ends at `not_after` is to be replaced. What is no time is.
+fn is_ending(not_after: Option<&String>, now: Timestamp) -> bool {
+    let Some(text) = not_after else { return false };
+    let renew_from = now.checked_add(pki::RENEW_BELOW).unwrap_or(now);
+    text.parse::<Timestamp>().map_or(true, |end| end < renew_from)
 }
 
 fn object(applier: &Applier<'_>, names: &Names, name: &str, content: BTreeMap<String, String>) -> KubeSecret {
@@ -284,6 +299,18 @@ mod tests {
         }
         assert!(pgpass.contains("*:*:*:postgres:"));
         assert!(!userlist.contains(SUPERUSER) && !userlist.contains(REPLICATION_USER));
+    }
+
+    #[test]
+    fn a_certificate_is_replaced_in_the_last_third_of_its_life() {
+        let now = Timestamp::UNIX_EPOCH;
+        let end = not_after(now);
+        let third = pki::SERVER_LIFE / 3;
+        let later = |life| now.checked_add(life).unwrap_or(now);
+        assert!(!is_ending(Some(&end), now));
+        assert!(!is_ending(Some(&end), later(third)));
+        assert!(is_ending(Some(&end), later(third * 2 + std::time::Duration::from_secs(1))));
+        assert!(is_ending(Some(&"soon".to_owned()), now));
     }
 
     #[test]

@@ -279,6 +279,7 @@ fn formed(case: &Case<'_>, before: CourseShardStatus) -> Plan {
         shard.metadata.generation,
     );
     let before_intent = before.intent.clone();
+    let migration_reached = migration.reached.is_some();
     plan.status = CourseShardStatus {
         formation_id: Some(formation_id.to_owned()),
         observed_generation: if spec.paused { before.observed_generation } else { shard.metadata.generation },
@@ -296,9 +297,10 @@ fn formed(case: &Case<'_>, before: CourseShardStatus) -> Plan {
         render: Some(pin.status),
         intent: if spec.paused { before.intent } else { migration.intent },
     };
-    let begun = plan.status.intent != before_intent;
+    let begun = plan.status.intent != before_intent || migration_reached;
     plan.next = Next::After(match (begun, ready) {
-        // An intent is carried out on the next look, once it is known to be in status.
+        // An intent is carried out on the next look, once it is known to be in status; and
+        // a schema that has just come to be is looked at by the canary from the next look on.
         (true, _) => Duration::ZERO,
         (false, true) => CALM,
         (false, false) => SOON,

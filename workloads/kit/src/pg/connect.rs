@@ -45,12 +45,15 @@ pub struct PoolSize {
 /// Options for connections through the pooler.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that sets it")]
 pub fn pooled(settings: &Settings) -> PgConnectOptions {
-    options(settings).statement_cache_capacity(STATEMENT_CACHE)
+    options(settings)
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .log_slow_statements(tracing::log::LevelFilter::Warn, SLOW)
 }
 
 /// Options for connections to the server itself: migrations and administration.
 pub fn direct(settings: &Settings) -> PgConnectOptions {
-    options(settings)
+    // What goes past the pooler (index builds, copies of tables) is slow as a rule.
+    options(settings).disable_statement_logging()
 }
 
 fn options(settings: &Settings) -> PgConnectOptions {
@@ -63,9 +66,7 @@ fn options(settings: &Settings) -> PgConnectOptions {
         .application_name(&settings.application_name)
         // A startup parameter that a pooler does not know is a refused login.
         .extra_float_digits(None)
-        .ssl_mode(PgSslMode::VerifyFull)
-        // Statement texts carry no values, but they are noise at level debug.
-        .log_slow_statements(tracing::log::LevelFilter::Warn, SLOW);
+        .ssl_mode(PgSslMode::VerifyFull);
     match &settings.ca {
         Ca::File(path) => options.ssl_root_cert(path),
         Ca::Pem(text) => options.ssl_root_cert_from_pem(text.clone().into_bytes()),

@@ -8,5 +8,5 @@ mod tls;
 pub mod wire;
 
 pub use connect::{PoolSize, connect_direct, direct, pool, pooled};
-pub use failure::{Failure, classify};
+pub use failure::{Failure, classify, words};
 pub use settings::{Ca, Settings, SettingsError};

@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
 use super::peer::{Peer, peer};
-use crate::pg::{Settings, connect, wire::WireError};
+use crate::pg::{Settings, connect, wire::WireError, words};
 
 /// Distinct statements of each client.
 const STATEMENTS: usize = 8;
@@ -94,7 +94,7 @@ pub enum ProbeError {
     #[error("the pooler probe could not log in: {0}")]
     Wire(#[from] WireError),
     /// A client could not connect.
-    #[error("a client of the pooler probe could not connect: {0}")]
+    #[error("a client of the pooler probe could not connect: {}", words(.0))]
     Connect(sqlx::Error),
 }
 
@@ -190,7 +190,7 @@ async fn run_client(
             Ok(false) => seen.foreign += 1,
             Err(error) => {
                 seen.errors += 1;
-                seen.first_error.get_or_insert_with(|| error.to_string());
+                seen.first_error.get_or_insert_with(|| words(&error));
             }
         }
     }

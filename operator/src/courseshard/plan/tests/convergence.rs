@@ -92,7 +92,7 @@ impl World {
         for name in secrets {
             let seen = crate::courseshard::observed::SecretSeen {
                 formation: Some(formation.clone()),
-                hosts_hash: None,
+                not_after: None,
             };
             self.scene.observed.secrets.entry(name).or_insert(seen);
         }

@@ -525,6 +525,6 @@ fn an_object_deleted_before_it_had_a_name_goes_at_once_even_with_a_bad_spec() {
 fn a_secret_without_our_label_is_no_retained_formation() {
     let mut scene = school();
     scene.shard.status = None;
-    scene.observed.secrets.insert("school-auth".into(), SecretSeen { formation: None, hosts_hash: None });
+    scene.observed.secrets.insert("school-auth".into(), SecretSeen { formation: None, not_after: None });
     assert_ne!(scene.plan().status.formation_id.as_deref(), Some(FORMATION));
 }

@@ -133,7 +133,7 @@ impl Scene {
             vec![names.ca_secret(), names.auth_secret(), names.ca_cert_secret(), names.tls_secret()];
         all.extend(login_roles().map(|(service, _)| names.role_secret(service)));
         for name in all {
-            let seen = SecretSeen { formation: Some(FORMATION.into()), hosts_hash: None };
+            let seen = SecretSeen { formation: Some(FORMATION.into()), not_after: None };
             self.observed.secrets.insert(name, seen);
         }
         self
