@@ -90,7 +90,8 @@ pub fn built(package: &str, binary: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let status = std::process::Command::new(cargo)
         .current_dir(in_repository("")?)
-        .args(["build", "--quiet", "--package", package, "--bin", binary])
+        // Of the whole workspace, as `make` builds: alone, a package's dependencies get other features.
+        .args(["build", "--quiet", "--workspace", "--bin", binary])
         .status()
         .context("could not run cargo")?;
     if !status.success() {

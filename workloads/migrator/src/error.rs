@@ -106,7 +106,7 @@ impl MigrateError {
             Self::Wire(WireError::Io { .. } | WireError::Timeout { .. }) => true,
             Self::Wire(WireError::Server { state, .. }) => failure::by_state(state) != Failure::Permanent,
             Self::Version { source, .. } => source.is_transient(),
-            Self::Node { .. } | Self::StillInvalid { .. } => true,
+            Self::Node { .. } | Self::StillInvalid { .. } | Self::WorkerGrants => true,
             _ => false,
         }
     }

@@ -97,9 +97,9 @@ async fn locked(
         }
     }
     set_up_session(connection, args.citus).await?;
-    // Before the roles: a node that is registered later gets them, but not their rights on the database.
     if args.citus {
-        // Before the roles: what is granted on the database goes to the workers there are at that moment.
+        // Before the roles: what is granted on the database goes to the workers there are at that
+        // moment, and before the tables: so do their shards.
         cluster::workers(connection, args.workers, args.wait).await?;
     }
     roles::ensure(connection, &access.database, passwords).await?;
