@@ -2,6 +2,7 @@
 //! so that a kind nobody thought of is seen too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::Result;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -11,6 +12,7 @@ use kube::{Client, ResourceExt};
 use lyceum_crds::course_shard::names::LABEL_FORMATION;
 
 use crate::formation::Formation;
+use crate::wait::{Look, not_yet, wait_until};
 
 /// Kinds that are no object of anybody's: reports about objects, which expire by themselves,
 /// or a second view of the same one.
@@ -99,4 +101,45 @@ pub async fn versions_of(formation: &Formation) -> Result<BTreeMap<String, Strin
             (format!("{kind}/{}", object.name_any()), version.unwrap_or_default())
         })
         .collect())
+}
+
+/// Waits until two looks in a row, 20 s apart, see the same versions, and hands them back: a formation that
+/// has just become Ready still finds out which replica is synchronous and how far behind each is.
+pub async fn at_rest(formation: &Formation) -> Result<BTreeMap<String, String>> {
+    wait_until(&format!("{} is at rest", formation.name()), Duration::from_secs(120), async || {
+        let before = versions_of(formation).await?;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let after = versions_of(formation).await?;
+        let changed = changed(&before, &after);
+        if changed.is_empty() { Ok(Look::Done(after)) } else { not_yet(format!("changed: {changed:?}")) }
+    })
+    .await
+}
+
+/// What came, went or was written between two looks.
+pub fn changed<'a>(
+    before: &'a BTreeMap<String, String>,
+    after: &'a BTreeMap<String, String>,
+) -> BTreeSet<&'a str> {
+    let differ = |what: &&String| before.get(*what) != after.get(*what);
+    before.keys().chain(after.keys()).filter(differ).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_change_is_what_came_went_or_was_written() {
+        let versions = |all: &[(&str, &str)]| {
+            all.iter()
+                .map(|(what, version)| ((*what).to_owned(), (*version).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let before = versions(&[("same", "1"), ("written", "1"), ("gone", "1")]);
+        let after = versions(&[("same", "1"), ("written", "2"), ("new", "1")]);
+        assert_eq!(changed(&before, &after), ["gone", "new", "written"].into());
+        assert!(changed(&before, &before).is_empty());
+    }
 }

@@ -1,6 +1,6 @@
 //! The operator's leader dies or sleeps in the middle of things.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use lyceum_scenarios::config::Proof;
 use lyceum_scenarios::formation::{Formation, READY_WITHIN};
-use lyceum_scenarios::leftovers::versions_of;
+use lyceum_scenarios::leftovers::{at_rest, changed, versions_of};
 use lyceum_scenarios::operator::{self, Process, Signal};
 use lyceum_scenarios::progress::say;
 use lyceum_scenarios::stage::Stage;
@@ -143,10 +143,8 @@ pub(crate) async fn stopped_and_continued(stage: &Stage<'_>) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     wrote_nothing_after(stage, &sleeper, &new)?;
     let now = versions_of(&formation).await?;
-    let written = at_rest.iter().filter(|(what, version)| now.get(*what) != Some(*version));
-    let written = written.map(|(what, _)| what.as_str()).collect::<BTreeSet<_>>();
+    let written = changed(&at_rest, &now);
     ensure!(written.is_empty(), "written after the sleeper woke, though everything was at rest: {written:?}");
-    ensure!(now.len() == at_rest.len(), "objects came or went after the sleeper woke");
     let after = operator::term(client).await?;
     ensure!(after.as_ref() == Some(&new), "the lease moved: {new:?} held it, now {after:?}");
     operator::wait_settled(client, NEW_LEADER_WITHIN).await?;
@@ -179,13 +177,6 @@ async fn while_stopped(
     let new = operator::wait_new_leader(&formation.client, old, NEW_LEADER_WITHIN).await?;
     formation.wait_ready(READY_WITHIN).await?;
     tokio::time::sleep(STOPPED_FOR.saturating_sub(stopped.elapsed())).await;
-    // At rest means that two looks see the same: what still moves would be taken for a stale write.
-    let at_rest = wait_until("the formation is at rest", Duration::from_secs(60), async || {
-        let before = versions_of(formation).await?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let after = versions_of(formation).await?;
-        if before == after { Ok(Look::Done(after)) } else { not_yet("objects still change") }
-    })
-    .await?;
+    let at_rest = at_rest(formation).await?;
     Ok((new, at_rest))
 }

@@ -3,6 +3,7 @@
 //! They run one after the other, because they share a machine and some of them break things. One that
 //! needs Citus runs as far as it can without and is counted in the closing line.
 
+mod admission;
 mod chart;
 mod corpus;
 mod deletion;
@@ -74,6 +75,7 @@ fn scenarios() -> Vec<Scenario> {
         "rest", "a formation at rest sees no write of the operator", Wider, serving::at_rest_nothing_is_written;
         "policy", "only pods that say they are clients reach pooler and database, and nobody Patroni", Indifferent, policies::only_clients_get_through;
         "policy", "every pod runs under Pod Security restricted", Indifferent, policies::pods_run_under_restricted;
+        "policy", "the admission policies accept and refuse what they should", Indifferent, admission::every_object_gets_its_verdict;
         "plugin", "kubectl lyceum tells of a formation, reaches it, and judges manifests", Indifferent, plugin::tells_and_reaches;
         "pooler", "100,000 executions of interleaved clients through the pooler show no foreign row", Indifferent, pooler::no_foreign_rows;
         "heal", "an owned object that is edited or deleted comes back as it was", Indifferent, healing::owned_objects_come_back;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use lyceum_crds::course_shard::names::{Component, LABEL_GROUP};
 use lyceum_scenarios::formation::{READY_WITHIN, node_of};
-use lyceum_scenarios::leftovers::versions_of;
+use lyceum_scenarios::leftovers::{at_rest, changed, versions_of};
 use lyceum_scenarios::loader;
 use lyceum_scenarios::progress::say;
 use lyceum_scenarios::sql::Session;
@@ -119,13 +119,12 @@ pub(crate) async fn at_rest_nothing_is_written(stage: &Stage<'_>) -> Result<()> 
     let formation = stage.standing().await?;
     formation.wait_ready(READY_WITHIN).await?;
     let watched_for = Duration::from_secs(stage.cluster.proof.of(45, 600));
-    let before = versions_of(&formation).await?;
+    let before = at_rest(&formation).await?;
     ensure!(before.len() > 10, "only {} objects are watched: not the whole formation", before.len());
     tokio::time::sleep(watched_for).await;
     let after = versions_of(&formation).await?;
-    let changed = before.iter().filter(|(what, version)| after.get(*what) != Some(*version));
-    let changed = changed.map(|(what, _)| what.as_str()).collect::<Vec<_>>();
-    ensure!(changed.is_empty() && after.len() == before.len(), "written at rest: {changed:?}");
+    let written = changed(&before, &after);
+    ensure!(written.is_empty(), "written at rest: {written:?}");
     say(format!("{} objects unwritten for {} s", before.len(), watched_for.as_secs()));
     Ok(())
 }
