@@ -97,9 +97,13 @@ async fn without_operator(
     formation: &Formation,
     before: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let left = operator::pods(&cluster.client).await?;
-    let left = left.iter().map(ResourceExt::name_any).collect::<Vec<_>>();
-    ensure!(left.is_empty(), "operator pods are left after uninstall: {left:?}");
+    // helm waits for the Deployment to go; its pods release the lease and go a moment later.
+    wait_until("the operator's pods are gone", Duration::from_secs(60), async || {
+        let left = operator::pods(&cluster.client).await?;
+        let left = left.iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+        if left.is_empty() { Ok(Look::Done(())) } else { not_yet(format!("left: {left:?}")) }
+    })
+    .await?;
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     ensure!(
         crds.get_opt("courseshards.lyceum.dev").await?.is_some(),

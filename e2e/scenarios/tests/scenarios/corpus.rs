@@ -70,7 +70,7 @@ async fn one(server: &Server, kind: Kind, path: &Path) -> Result<std::result::Re
     let text = fs::read_to_string(path)?;
     let pair = || text.split_once("\n---\n").ok_or_else(|| anyhow!("no second document"));
     let (findings, verdict) = match kind {
-        Kind::Create => (check_yaml(&text), server.create(&read(&text)?, true).await?),
+        Kind::Create => (check_yaml(&text), server.create(&text).await?),
         Kind::Update => {
             let (old, new) = pair()?;
             (check_update(old, new), server.update(&read(old)?, &read(new)?, "").await?)
@@ -115,8 +115,10 @@ struct Server {
 }
 
 impl Server {
-    async fn create(&self, object: &Value, dry_run: bool) -> Result<Verdict> {
-        self.ask("POST", "", object, dry_run).await.map(|answer| match answer {
+    /// As the YAML it is, so that the API server reads `off` and `1.0` the way it does for kubectl.
+    async fn create(&self, text: &str) -> Result<Verdict> {
+        let answer = self.send("POST", "", ("application/yaml", text.as_bytes().to_vec()), true).await?;
+        Ok(match answer {
             Ok(_) => Verdict::Accepted,
             Err(refusal) => Verdict::Refused(refusal.message),
         })
@@ -152,17 +154,24 @@ impl Server {
         object: &Value,
         dry_run: bool,
     ) -> Result<std::result::Result<Value, Box<Status>>> {
+        let body = if object.is_null() { Vec::new() } else { serde_json::to_vec(object)? };
+        self.send(method, path, ("application/json", body), dry_run).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        (kind, body): (&str, Vec<u8>),
+        dry_run: bool,
+    ) -> Result<std::result::Result<Value, Box<Status>>> {
         let url = format!(
             "/apis/lyceum.dev/v1alpha1/namespaces/{}/courseshards{path}?fieldValidation=Strict{}",
             self.namespace,
             if dry_run { "&dryRun=All" } else { "" }
         );
-        let body = if object.is_null() { Vec::new() } else { serde_json::to_vec(object)? };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(url)
-            .header("Content-Type", "application/json")
-            .body(body)?;
+        let request =
+            http::Request::builder().method(method).uri(url).header("Content-Type", kind).body(body)?;
         match self.client.request::<Value>(request).await {
             Ok(answer) => Ok(Ok(answer)),
             Err(kube::Error::Api(refusal)) => Ok(Err(refusal)),

@@ -52,7 +52,7 @@ fn knock(formation: &Formation) -> String {
     let pooler = formation.names.service_fqdn(&formation.names.pooler());
     let database = formation.names.service_fqdn(&formation.names.primary_service(0));
     format!(
-        "knock() {{ for try in 1 2 3; do \
+        "knock() {{ for try in 1 2; do \
            timeout 3 bash -c \"exec 3<>/dev/tcp/$2/$3\" 2>/dev/null && {{ echo \"$1 open\"; return; }}; sleep 1; \
          done; echo \"$1 closed\"; }}; \
          knock pooler {pooler} {POSTGRES_PORT}; \
