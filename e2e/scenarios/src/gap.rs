@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::DeleteParams;
 use tokio::task::JoinHandle;
 
-use crate::formation::Formation;
+use crate::formation::{Formation, pod_is_ready};
+use crate::operator::{Processes, Signal, restarts};
 use crate::progress::say;
 use crate::sql::Session;
 use crate::wait::{Look, not_yet, wait_until};
@@ -60,6 +64,47 @@ impl Acknowledged {
     pub fn lost(&self, present: &BTreeSet<i64>) -> Vec<i64> {
         self.rows.iter().map(|(row, _)| *row).filter(|row| !present.contains(row)).collect()
     }
+}
+
+/// How a database pod is made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// The pod is deleted without grace: another takes its place, on the same volume.
+    PodDeleted,
+    /// Its processes get SIGKILL and no time to say goodbye: the container is started again. Lab only.
+    ProcessesKilled,
+}
+
+/// Longest until a pod is back in its group.
+const BACK_WITHIN: Duration = Duration::from_secs(180);
+
+/// Writes, deals `pod` the blow, waits until it is back and the formation Ready, writes on, and hands back
+/// what was acknowledged.
+pub async fn writes_through(formation: &Formation, pod: &Pod, blow: Blow) -> Result<Acknowledged> {
+    let (name, before) = (pod.name_any(), restarts(pod));
+    let writer = Writer::start(formation);
+    writer.wait_for(50, Duration::from_secs(30)).await?;
+    match blow {
+        Blow::PodDeleted => {
+            formation.pods().delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        }
+        Blow::ProcessesKilled => Processes::of_pod(pod)?.signal(Signal::Kill)?,
+    }
+    say(format!("{name}: {blow:?}"));
+    wait_until(&format!("pod {name} is back"), BACK_WITHIN, async || {
+        match formation.pods().get_opt(&name).await? {
+            Some(now) if now.uid() == pod.uid() && restarts(&now) == before => {
+                not_yet("nothing has happened to it")
+            }
+            Some(now) if pod_is_ready(&now) => Ok(Look::Done(())),
+            Some(_) => not_yet("it is not ready"),
+            None => not_yet("it is not there"),
+        }
+    })
+    .await?;
+    formation.wait_ready(BACK_WITHIN).await?;
+    writer.wait_for(50, Duration::from_secs(60)).await?;
+    writer.finish().await
 }
 
 /// Writes row after row until told to stop.

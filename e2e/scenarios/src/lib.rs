@@ -13,6 +13,7 @@ pub mod gap;
 pub mod leftovers;
 pub mod loader;
 pub mod operator;
+pub mod plugin;
 pub mod podrun;
 pub mod progress;
 pub mod shards;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
@@ -110,6 +110,22 @@ pub async fn delete_now(client: &Client, pod: &str) -> Result<()> {
     Ok(())
 }
 
+/// When a pod's process wrote its first line, by its own clock: the kubelet reports a start in whole seconds,
+/// and a moment later.
+pub async fn started_at(client: &Client, pod: &Pod) -> Result<Timestamp> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        timestamp: Timestamp,
+    }
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let log = api.logs(&pod.name_any(), &LogParams::default()).await?;
+    let first =
+        log.lines().next().with_context(|| format!("{} has not written anything yet", pod.name_any()))?;
+    let line: Line = serde_json::from_str(first)
+        .with_context(|| format!("{first:?} is no line of the operator's JSON log: is log.format json?"))?;
+    Ok(line.timestamp)
+}
+
 /// Ends all replicas and hands back how many there were; [`resume`] brings them back.
 pub async fn suspend(client: &Client) -> Result<i32> {
     let (deployments, name, replicas) = deployment(client).await?;
@@ -158,12 +174,12 @@ pub enum Signal {
     Kill,
 }
 
-/// A process of a pod, on this machine: the lab's nodes are network namespaces, not machines.
-#[derive(Clone, Copy, Debug)]
-pub struct Process(i32);
+/// The processes of a pod, on this machine: the lab's nodes are network namespaces, not machines.
+#[derive(Clone, Debug)]
+pub struct Processes(Vec<i32>);
 
-impl Process {
-    /// Finds the main process of a pod with one container, by the pod's control group.
+impl Processes {
+    /// Finds the processes of a pod's containers by the pod's control group.
     ///
     /// # Errors
     /// When the pod does not run on this machine.
@@ -181,27 +197,30 @@ impl Process {
             ) else {
                 continue;
             };
+            // Pause holds the pod's namespaces together; without it this would be a new pod.
             if belongs_to(&cgroup, &uid) && name.trim() != "pause" {
                 found.push(pid);
             }
         }
-        match found.as_slice() {
-            [pid] => Ok(Self(*pid)),
-            [] => bail!("pod {} has no process on this machine: is the cluster a lab here?", pod.name_any()),
-            several => bail!("pod {} has several processes: {several:?}", pod.name_any()),
+        if found.is_empty() {
+            bail!("pod {} has no process on this machine: is the cluster a lab here?", pod.name_any());
         }
+        Ok(Self(found))
     }
 
-    /// Sends a signal.
-    pub fn signal(self, signal: Signal) -> Result<()> {
+    /// Sends all of them a signal, with one call, so that none sees another go first.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let name = match signal {
             Signal::Stop => "-STOP",
             Signal::Continue => "-CONT",
             Signal::Kill => "-KILL",
         };
-        let status = std::process::Command::new("kill").arg(name).arg(self.0.to_string()).status()?;
-        if !status.success() {
-            bail!("could not send {signal:?} to process {}", self.0);
+        let pids = self.0.iter().map(ToString::to_string);
+        let output = std::process::Command::new("kill").arg(name).args(pids).output()?;
+        // One may be gone by itself; all of them means that nothing was signalled.
+        let complaints = String::from_utf8_lossy(&output.stderr).lines().count();
+        if !output.status.success() && complaints >= self.0.len() {
+            bail!("could not send {signal:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
     }

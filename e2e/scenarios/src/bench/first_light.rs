@@ -3,25 +3,28 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube::ResourceExt;
-use kube::api::DeleteParams;
-use lyceum_crds::course_shard::DeletionPolicy;
+use jiff::Timestamp;
+use lyceum_crds::course_shard::{DeletionPolicy, names};
 use serde_json::json;
 
 use super::sample::Measures;
 use super::steps;
 use crate::cluster::Cluster;
-use crate::formation::{Formation, pod_is_ready};
-use crate::gap::Writer;
+use crate::formation::Formation;
+use crate::gap::{Blow, writes_through};
 use crate::operator;
 use crate::progress::say;
 use crate::wait::{Look, not_yet, wait_until};
 use crate::{loader, shards, stage};
 
-/// Rows the loader writes at scale 1: enrollments, students, courses and teaching accounts.
-const ROWS_LOADED: f64 = 32_593.0 + 28_785.0 + 22.0 + 7.0;
+/// What is done to a pod of group 0, of which role, under which name it is measured.
+const BLOWS: [(&str, &str, Blow); 3] = [
+    ("write-gap.replica-deleted", names::ROLE_REPLICA, Blow::PodDeleted),
+    ("write-gap.primary-deleted", names::ROLE_PRIMARY, Blow::PodDeleted),
+    ("write-gap.primary-killed", names::ROLE_PRIMARY, Blow::ProcessesKilled),
+];
 
-/// Longest until a killed pod is back in its group.
+/// Longest until the operator or a formation is as it should be again.
 const BACK_WITHIN: Duration = Duration::from_secs(180);
 
 /// Measures `rounds` formations from beginning to end.
@@ -49,18 +52,25 @@ async fn one_round(cluster: &Cluster, namespace: &str, measures: &mut Measures) 
     let created = Instant::now();
     let formation = Formation::create(&cluster.client, namespace, &shard).await?;
     for (step, seconds) in steps::watch(&formation, created).await? {
-        say(format!("{step} after {seconds:.1} s"));
         measures.record(&format!("create-to-ready.{step}"), "s", seconds);
     }
 
     let loaded = loader::load(cluster, &formation, "bench", 1).await?;
-    measures.record("loader.job", "s", loaded.took.as_secs_f64());
-    measures.record("loader.rows-per-second", "rows/s", ROWS_LOADED / loaded.took.as_secs_f64());
+    let rows = formation.count(0, "SELECT sum(row_count)::bigint FROM platform.load_batches").await?;
+    let seconds = loaded.took.as_secs_f64();
+    measures.record("loader.job", "s", seconds);
+    // No conversion from i64: these are tens of thousands.
+    measures.record("loader.rows-per-second", "rows/s", f64::from(i32::try_from(rows)?) / seconds);
 
-    let gap = gap_when_killed(&formation, true).await?;
-    measures.record("write-gap.replica-killed", "s", gap.as_secs_f64());
-    let gap = gap_when_killed(&formation, false).await?;
-    measures.record("write-gap.primary-killed", "s", gap.as_secs_f64());
+    for (name, role, blow) in BLOWS {
+        let pod = if role == names::ROLE_REPLICA {
+            formation.replica(0).await?
+        } else {
+            formation.primary(0).await?
+        };
+        let gap = writes_through(&formation, &pod, blow).await?.longest_gap();
+        measures.record(name, "s", gap.as_secs_f64());
+    }
 
     measures.record("operator.change-to-observed", "s", change(&formation).await?.as_secs_f64());
     let first = start_to_first_reconcile(cluster, &formation).await?;
@@ -70,25 +80,6 @@ async fn one_round(cluster: &Cluster, namespace: &str, measures: &mut Measures) 
     formation.delete(DeletionPolicy::Delete, BACK_WITHIN).await?;
     measures.record("delete", "s", started.elapsed().as_secs_f64());
     Ok(())
-}
-
-/// Longest time between two acknowledged writes while a pod of group 0 is killed and comes back.
-async fn gap_when_killed(formation: &Formation, replica: bool) -> Result<Duration> {
-    let pod = if replica { formation.replica(0).await? } else { formation.primary(0).await? };
-    let (name, uid) = (pod.name_any(), pod.uid());
-    let writer = Writer::start(formation);
-    writer.wait_for(100, Duration::from_secs(30)).await?;
-    formation.pods().delete(&name, &DeleteParams::default().grace_period(0)).await?;
-    wait_until(&format!("pod {name} is back"), BACK_WITHIN, async || {
-        match formation.pods().get_opt(&name).await? {
-            Some(now) if now.uid() != uid && pod_is_ready(&now) => Ok(Look::Done(())),
-            _ => not_yet("it is not ready"),
-        }
-    })
-    .await?;
-    formation.wait_ready(BACK_WITHIN).await?;
-    writer.wait_for(100, Duration::from_secs(60)).await?;
-    Ok(writer.finish().await?.longest_gap())
 }
 
 /// From a change of the spec to the status that speaks of it.
@@ -111,7 +102,7 @@ async fn observed(formation: &Formation, generation: Option<i64>) -> Result<()> 
     }
 }
 
-/// From a running operator container to the first status it writes, with a change waiting for it.
+/// From the operator's first word to the first status it writes, with a change waiting for it.
 async fn start_to_first_reconcile(cluster: &Cluster, formation: &Formation) -> Result<Duration> {
     let replicas = operator::suspend(&cluster.client).await?;
     let outcome = first_reconcile(cluster, formation).await;
@@ -129,15 +120,15 @@ async fn first_reconcile(cluster: &Cluster, formation: &Formation) -> Result<Dur
         "a change was reconciled while no operator ran"
     );
     operator::resume(&cluster.client, 1).await?;
-    let running = loop {
-        let pods = operator::pods(&cluster.client).await?;
-        let statuses = pods.iter().flat_map(|pod| pod.status.iter());
-        let mut containers = statuses.flat_map(|status| status.container_statuses.iter().flatten());
-        if containers.any(|container| container.state.iter().any(|state| state.running.is_some())) {
-            break Instant::now();
+    // The new pod is not ready at once, nor has it a log before it runs.
+    let started = wait_until("the operator has started", BACK_WITHIN, async || {
+        match operator::pods(&cluster.client).await?.first() {
+            Some(pod) => Ok(Look::Done(operator::started_at(&cluster.client, pod).await?)),
+            None => not_yet("no pod yet"),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    observed(formation, shard.metadata.generation).await?;
-    Ok(running.elapsed())
+    });
+    let (started, seen) = tokio::join!(started, async {
+        observed(formation, shard.metadata.generation).await.map(|()| Timestamp::now())
+    });
+    Ok(Duration::try_from(seen?.duration_since(started?))?)
 }

@@ -11,6 +11,7 @@ use lyceum_crds::course_shard::conditions::{self, READY};
 use lyceum_crds::course_shard::names::{Component, LABEL_GROUP, LABEL_ROLE, ROLE_PRIMARY};
 
 use crate::formation::{Formation, READY_WITHIN, pod_is_ready};
+use crate::progress::say;
 
 /// Between two looks: the resolution of every step.
 const RESOLUTION: Duration = Duration::from_millis(200);
@@ -96,6 +97,7 @@ pub async fn watch(formation: &Formation, created: Instant) -> Result<Vec<(&'sta
         let now = created.elapsed();
         for (step, is_done) in STEPS {
             if !done.iter().any(|(name, _)| *name == step) && is_done(&sight) {
+                say(format!("{step} after {:.1} s", now.as_secs_f64()));
                 done.push((step, now.as_secs_f64()));
             }
         }

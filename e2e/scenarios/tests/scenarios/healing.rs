@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
-use lyceum_scenarios::formation::{Formation, pod_is_ready};
-use lyceum_scenarios::gap::Writer;
+use lyceum_scenarios::formation::Formation;
+use lyceum_scenarios::gap::{Blow, writes_through};
 use lyceum_scenarios::leftovers::api_of;
 use lyceum_scenarios::progress::say;
 use lyceum_scenarios::stage::Stage;
@@ -132,9 +132,11 @@ fn essence(object: &DynamicObject) -> Value {
 /// A replica dies under a writer: it comes back, and no acknowledged row is lost.
 pub(crate) async fn replica_comes_back(stage: &Stage<'_>) -> Result<()> {
     let formation = stage.standing().await?;
-    for group in 0..groups(stage) {
-        let replica = formation.replica(group).await?;
-        dies_and_comes_back(&formation, &replica).await?;
+    for group in groups(stage) {
+        for blow in blows(stage) {
+            let replica = formation.replica(group).await?;
+            dies_and_comes_back(&formation, &replica, blow).await?;
+        }
     }
     Ok(())
 }
@@ -143,38 +145,34 @@ pub(crate) async fn replica_comes_back(stage: &Stage<'_>) -> Result<()> {
 /// pod comes back into its group.
 pub(crate) async fn primary_comes_back(stage: &Stage<'_>) -> Result<()> {
     let formation = stage.standing().await?;
-    for group in 0..groups(stage) {
-        let primary = formation.primary(group).await?;
-        dies_and_comes_back(&formation, &primary).await?;
-        let now = formation.primary(group).await?;
-        say(format!("primary of group {group}: {} before, {} after", primary.name_any(), now.name_any()));
+    for group in groups(stage) {
+        for blow in blows(stage) {
+            let primary = formation.primary(group).await?;
+            dies_and_comes_back(&formation, &primary, blow).await?;
+            let now = formation.primary(group).await?;
+            say(format!("primary of group {group}: {} before, {} after", primary.name_any(), now.name_any()));
+        }
     }
     Ok(())
 }
 
 /// Groups in which a pod is killed: the coordinator's in a representative run, all in a full one.
-fn groups(stage: &Stage<'_>) -> i32 {
+fn groups(stage: &Stage<'_>) -> std::ops::Range<i32> {
     let all = if stage.cluster.citus { 3 } else { 1 };
-    stage.cluster.proof.of(1, all)
+    0..stage.cluster.proof.of(1, all)
 }
 
-async fn dies_and_comes_back(formation: &Formation, pod: &Pod) -> Result<()> {
-    let (name, uid) = (pod.name_any(), pod.uid());
-    let writer = Writer::start(formation);
-    writer.wait_for(50, Duration::from_secs(30)).await?;
-    formation.pods().delete(&name, &DeleteParams::default().grace_period(0)).await?;
-    say(format!("deleted pod {name} without grace"));
-    wait_until(&format!("pod {name} is back"), Duration::from_secs(120), async || {
-        match formation.pods().get_opt(&name).await? {
-            Some(now) if now.uid() != uid && pod_is_ready(&now) => Ok(Look::Done(())),
-            Some(_) => not_yet("it is not ready"),
-            None => not_yet("it is not there"),
-        }
-    })
-    .await?;
-    formation.wait_ready(Duration::from_secs(120)).await?;
-    writer.wait_for(50, Duration::from_secs(30)).await?;
-    let gap = writer.finish().await?.longest_gap();
-    ensure!(gap <= WRITES_FAIL_AT_MOST, "writes failed for {:.1} s when {name} died", gap.as_secs_f64());
+fn blows(stage: &Stage<'_>) -> Vec<Blow> {
+    stage.cluster.proof.of(vec![Blow::PodDeleted], vec![Blow::PodDeleted, Blow::ProcessesKilled])
+}
+
+async fn dies_and_comes_back(formation: &Formation, pod: &Pod, blow: Blow) -> Result<()> {
+    let gap = writes_through(formation, pod, blow).await?.longest_gap();
+    ensure!(
+        gap <= WRITES_FAIL_AT_MOST,
+        "writes failed for {:.1} s after {blow:?} on {}",
+        gap.as_secs_f64(),
+        pod.name_any()
+    );
     Ok(())
 }

@@ -11,7 +11,7 @@ use kube::api::Api;
 use lyceum_scenarios::config::Proof;
 use lyceum_scenarios::formation::{Formation, READY_WITHIN};
 use lyceum_scenarios::leftovers::{at_rest, changed, versions_of};
-use lyceum_scenarios::operator::{self, Process, Signal};
+use lyceum_scenarios::operator::{self, Processes, Signal};
 use lyceum_scenarios::progress::say;
 use lyceum_scenarios::stage::Stage;
 use lyceum_scenarios::wait::{Look, not_yet, wait_until};
@@ -57,7 +57,7 @@ pub(crate) async fn killed_in_the_middle(stage: &Stage<'_>) -> Result<()> {
         let term = operator::term(stage.client()).await?.ok_or_else(|| anyhow!("nobody leads"))?;
         let secrets = secrets_of(&formation).await?;
         // In turns: the process dies and the pod stays, the pod is taken away.
-        match Process::of_pod(&leader) {
+        match Processes::of_pod(&leader) {
             Ok(process) if round % 2 == 0 => process.signal(Signal::Kill)?,
             _ => operator::delete_now(stage.client(), &leader.name_any()).await?,
         }
@@ -121,7 +121,7 @@ pub(crate) async fn stopped_and_continued(stage: &Stage<'_>) -> Result<()> {
 
     let old = operator::term(client).await?.ok_or_else(|| anyhow!("nobody leads"))?;
     let sleeper = operator::leader(client).await?;
-    let process = Process::of_pod(&sleeper)?;
+    let process = Processes::of_pod(&sleeper)?;
     process.signal(Signal::Stop)?;
     let stopped = Instant::now();
     say(format!("stopped the leader {}", old.holder));

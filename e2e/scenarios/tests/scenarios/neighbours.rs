@@ -8,6 +8,7 @@ use lyceum_crds::course_shard::conditions::READY;
 use lyceum_crds::course_shard::names::Component;
 use lyceum_crds::course_shard::{DeletionPolicy, Scheduling, reasons};
 use lyceum_scenarios::formation::{Formation, READY_WITHIN, node_of};
+use lyceum_scenarios::plugin::Plugin;
 use lyceum_scenarios::shards;
 use lyceum_scenarios::stage::Stage;
 use serde_json::json;
@@ -29,6 +30,9 @@ pub(crate) async fn side_by_side(stage: &Stage<'_>) -> Result<()> {
 
     let message = blocked.wait_reason(READY, reasons::FOREIGN_OBJECT, Duration::from_secs(30)).await?;
     ensure!(message.contains(&foreign.name_any()), "the message does not name the object: {message}");
+    let plugin = Plugin::build(stage.cluster, &namespace).await?;
+    let explained = plugin.run(&["explain", blocked.name()]).await?.stdout;
+    ensure!(explained.contains(&foreign.name_any()), "`explain` does not name the object:\n{explained}");
     left.wait_ready(READY_WITHIN).await?;
     right.wait_ready(READY_WITHIN).await?;
     let untouched = secrets.get(&foreign.name_any()).await?;

@@ -1,24 +1,17 @@
 //! `kubectl lyceum`: what it prints and how it ends.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
 use lyceum_scenarios::config::in_repository;
-use lyceum_scenarios::formation::{Formation, READY_WITHIN};
+use lyceum_scenarios::formation::READY_WITHIN;
+use lyceum_scenarios::plugin::Plugin;
 use lyceum_scenarios::progress::say;
 use lyceum_scenarios::stage::Stage;
-use lyceum_scenarios::tool::{KubectlDirectory, Printed, built, run};
 
 /// Status and explain tell of a formation, psql reaches it, check judges manifests without a cluster.
 pub(crate) async fn tells_and_reaches(stage: &Stage<'_>) -> Result<()> {
     let formation = stage.standing().await?;
     formation.wait_ready(READY_WITHIN).await?;
-    let plugin = Plugin {
-        path: built("kubectl-lyceum", "kubectl-lyceum")?,
-        kubectl: KubectlDirectory::make().await?,
-        formation: &formation,
-        stage,
-    };
+    let plugin = Plugin::build(stage.cluster, formation.namespace()).await?;
     let name = formation.name();
 
     let status = plugin.run(&["status", name]).await?;
@@ -50,33 +43,4 @@ pub(crate) async fn tells_and_reaches(stage: &Stage<'_>) -> Result<()> {
     );
     say("status, explain, psql and check answered as they should");
     Ok(())
-}
-
-struct Plugin<'a> {
-    path: PathBuf,
-    kubectl: KubectlDirectory,
-    formation: &'a Formation,
-    stage: &'a Stage<'a>,
-}
-
-impl Plugin<'_> {
-    async fn run(&self, arguments: &[&str]) -> Result<Printed> {
-        let printed = self.try_run(arguments).await?;
-        ensure!(
-            printed.status == Some(0),
-            "`kubectl lyceum {}` ended with {:?}: {}{}",
-            arguments.join(" "),
-            printed.status,
-            printed.stdout,
-            printed.stderr
-        );
-        Ok(printed)
-    }
-
-    async fn try_run(&self, arguments: &[&str]) -> Result<Printed> {
-        // Options of the plugin before its command, as what follows `--` is psql's.
-        let namespace = ["--namespace", self.formation.namespace()];
-        let arguments = [&namespace, arguments].concat();
-        run(self.stage.cluster, &self.path, &arguments, Some(self.kubectl.path())).await
-    }
 }
