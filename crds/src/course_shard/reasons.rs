@@ -3,8 +3,6 @@
 
 /// Ready, Progressing, Degraded: all is as asked for.
 pub const AVAILABLE: &str = "Available";
-/// Ready: nothing has been looked at yet for this generation.
-pub const NOT_OBSERVED: &str = "NotObserved";
 /// Ready: a group has no primary; the message names the groups.
 pub const GROUP_WITHOUT_PRIMARY: &str = "GroupWithoutPrimary";
 /// Ready: `durability` asks for synchronous replicas that are not there.
@@ -15,8 +13,6 @@ pub const SCHEMA_NOT_CURRENT: &str = "SchemaNotCurrent";
 pub const CANARY_STALE: &str = "CanaryStale";
 /// Ready: the pooler has no ready pod.
 pub const POOLER_UNAVAILABLE: &str = "PoolerUnavailable";
-/// Ready: the workers are not all registered with the coordinator.
-pub const WORKERS_NOT_REGISTERED: &str = "WorkersNotRegistered";
 /// Ready, Progressing: `paused` is true, nothing is changed.
 pub const PAUSED: &str = "Paused";
 /// Ready, Degraded: the spec breaks a rule; the message is the rule's sentence.
@@ -51,10 +47,6 @@ pub const RENDER_OUTDATED: &str = "RenderOutdated";
 pub const KUBERNETES_ERROR: &str = "KubernetesError";
 /// Degraded: the database refused or failed a query; retried with backoff.
 pub const DATABASE_ERROR: &str = "DatabaseError";
-/// Degraded: Patroni's REST API could not be asked.
-pub const PATRONI_ERROR: &str = "PatroniError";
-/// Degraded: the image asked for, or Citus within it, is missing.
-pub const IMAGE_UNUSABLE: &str = "ImageUnusable";
 /// Ready, Degraded: passwords or the certificate authority of a formation with data are gone.
 pub const SECRETS_LOST: &str = "SecretsLost";
 /// Event: deletion is done; the message names what Retain kept.
